@@ -1,8 +1,9 @@
 """Fills caches: texts are tokenised ahead of the device, shards saved in the background, text maps published last."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from itertools import chain
 
 from tcf.common.progress import Progress
@@ -35,6 +36,7 @@ class CacheFiller:
         first: the first shard that this process has to compute, with a lease on it; None if there is none.
         rest: the shards after it.
         progress: counts the items done.
+        remember: stores the size of micro-batches for a restart; see `ShardWorker`.
         text_maps: for each cache, the token sequence of each text.
         tally: the dataset's counts.
     """
@@ -44,6 +46,7 @@ class CacheFiller:
     first: ShardJob | None
     rest: Iterator[ShardJob]
     progress: ExtractionProgress
+    remember: Callable[[int], None]
     text_maps: Sequence[TextMapWriter]
     tally: Tally
 
@@ -75,7 +78,8 @@ class CacheFiller:
             )
             jobs = leased_jobs(shards, outputs, inputs.stored, sweep_folder, progress)
             stack.enter_context(closing(jobs))
-            yield cls(inputs, sweep_folder, next(jobs, None), jobs, progress, text_maps, tally)
+            remember = _remember(inputs, plan, sweep_folder)
+            yield cls(inputs, sweep_folder, next(jobs, None), jobs, progress, remember, text_maps, tally)
 
     @property
     def has_work(self) -> bool:
@@ -95,7 +99,7 @@ class CacheFiller:
             ModelError: the language model gives a number that cannot be stored.
             RunError: a cache cannot be written.
         """
-        worker = ShardWorker(self.inputs, self.progress)
+        worker = ShardWorker(self.inputs, self.progress, self.remember)
         if engine is not None and self.first is not None:
             worker.shares = shares_prefixes(engine, self.inputs, self.first)
             self.progress.progress.restart_clock()
@@ -107,6 +111,13 @@ class CacheFiller:
             text_map.publish(self.tally.counts())
         self.sweep_folder.clear(others=self.inputs.config.shards is not None)
         return self.tally.counts(), worker.computed
+
+
+def _remember(inputs: ExtractionInputs, plan: Plan, sweep_folder: SweepFolder) -> Callable[[int], None]:
+    """Stores the size of micro-batches where a sweep saves its work, of which it is a part; else nothing."""
+    if plan.schedule == "sweep" and inputs.config.checkpoint_layers is not None:
+        return partial(sweep_folder.remember, plan.macro_batch_rows)
+    return lambda tokens: None
 
 
 def _shards(

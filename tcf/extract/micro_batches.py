@@ -114,11 +114,15 @@ class MicroBatch:
         return self.tree.tokens_N[None] if self.tree is not None else sequences.block(self.groups[0].rows)
 
     def by_group(self, states_BTD: Tensor) -> Iterator[tuple[TextGroup, Tensor]]:
-        """Yield the states of each group's texts, (B, T, D), from all that were computed."""
+        """Yield the states of texts of equal length, (B, T, D), from all that were computed.
+
+        Those of a tree are gathered, no more at once than were computed, however much the texts share.
+        """
         if self.tree is None:
             yield self.groups[0], states_BTD
             return
-        for group, paths_BT in zip(self.groups, self._paths, strict=True):
+        parts = (part for pair in zip(self.groups, self._paths, strict=True) for part in _parts(*pair, self.n_states))
+        for group, paths_BT in parts:
             yield group, states_BTD[0][torch.from_numpy(paths_BT).to(states_BTD.device, non_blocking=True)]
 
     def first_bad(self, good_BT: Tensor) -> int | None:
@@ -132,6 +136,15 @@ class MicroBatch:
     @cached_property
     def _paths(self) -> tuple[Indices, ...]:
         return () if self.tree is None else tuple(self.tree.paths(texts) for texts in self.members)
+
+
+def _parts(group: TextGroup, paths_BT: Indices, tokens: int) -> Iterator[tuple[TextGroup, Indices]]:
+    """Cut a group, with the paths of its texts, into parts of at most so many tokens, or of a single text."""
+    size = max(1, tokens // max(1, group.length))
+    for start in range(0, len(group.rows), size):
+        rows = group.rows[start : start + size]
+        before = group.texts_before + start, group.tokens_before + start * group.length
+        yield TextGroup(rows, group.length, *before), paths_BT[start : start + size]
 
 
 def micro_batches(lengths: npt.NDArray[np.int64], tokens: int) -> list[MicroBatch]:

@@ -40,7 +40,8 @@ def fault(encoder: Encoder, items: ItemTable, shard: Shard, outputs: Sequence[Ou
             return ModelError(f"{_named(items, shard, row)}: {_unstorable(encoder, *found)}")
     return ModelError(
         f"{items.path}: a micro-batch gives a number that is not finite, but none of its texts does alone; run the "
-        "same command again with a lower --tokens-per-batch, and if that does not help with --dtype float32"
+        "same command again with --no-share-prefixes or a lower --tokens-per-batch, and if that does not help with "
+        "--dtype float32"
     )
 
 

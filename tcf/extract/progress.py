@@ -47,7 +47,7 @@ class ExtractionProgress:
             nonlocal done
             before, done = done, done + texts
             items = int(span * done / n + 1e-6) - int(span * before / n + 1e-6)
-            # Texts that are counted together are equally long.
+            # As of equally long texts, which those of a tree are only on average.
             work = self.share * self.cost.of(tokens, tokens**2 / texts if texts else 0.0)
             self.progress.advance(items, note, extra=0 if resumed else tokens, work=work, resumed=resumed)
 

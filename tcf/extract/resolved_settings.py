@@ -15,6 +15,9 @@ from tcf.extract.sentence_options import poolings, text_prefix, token_limit, vec
 __all__ = ["Settings", "check_settings", "count_unpooled", "may_share_prefixes", "resolve"]
 
 
+_BY_LENGTH = ("dynamic", "longrope", "su")  # rope_type in config.json; the last is an old name of longrope
+
+
 @dataclass(frozen=True)
 class Settings:
     """Settings that depend on the model and this machine.
@@ -64,9 +67,22 @@ def may_share_prefixes(config: ExtractConfig, folder: ModelFolder) -> bool:
             return False
         case "other":
             code = config.trust_remote_code
-            return not is_bidirectional(read_configuration(folder.path, folder.settings, trust_remote_code=code))
+            read = read_configuration(folder.path, folder.settings, trust_remote_code=code)
+            return not (read.is_encoder_decoder or is_bidirectional(read) or _turns_by_length(config, folder))
         case _:
-            return True
+            return not _turns_by_length(config, folder)
+
+
+def _turns_by_length(config: ExtractConfig, folder: ModelFolder) -> bool:
+    """Whether rotary angles depend on the longest text of a call, so that texts of other lengths would change them."""
+    settings = folder.settings
+    rope = settings.get("rope_parameters") or settings.get("rope_scaling") or {}
+    kinds = [rope, *rope.values()] if isinstance(rope, dict) else []
+    for kind in kinds:
+        if isinstance(kind, dict) and kind.get("rope_type", kind.get("type")) in _BY_LENGTH:
+            longest = kind.get("original_max_position_embeddings") or settings.get("original_max_position_embeddings")
+            return token_limit(config, folder) > int(longest or settings.get("max_position_embeddings") or 0)
+    return False
 
 
 def resolve(config: ExtractConfig, folder: ModelFolder) -> Settings:

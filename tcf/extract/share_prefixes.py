@@ -10,6 +10,7 @@ Shapes: n texts, P tokens of all texts, D width.
 import logging
 import shutil
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -19,17 +20,19 @@ import torch
 
 from tcf.common.files import home
 from tcf.common.ragged import offsets_from
+from tcf.data.cache.shard_leases import shard_heartbeats
 from tcf.data.keys import first_occurrences, sequence_keys
 from tcf.encoders.encoder import layer_width
-from tcf.encoders.failures import failures, reason
+from tcf.encoders.failures import NotSeparableError, failures, reason
 from tcf.encoders.prefix_sharing.prefix_tree import PrefixTree, sorted_rows
-from tcf.encoders.prefix_sharing.tree_attention import use_tree_attention
+from tcf.encoders.prefix_sharing.tree_attention import use_plain_attention, use_tree_attention
 from tcf.encoders.tokenize import TokenSequences
 from tcf.extract.inputs import ExtractionInputs
 from tcf.extract.micro_batches import MicroBatch, in_order, micro_batches, shared_micro_batches
 from tcf.extract.plan.calibration_memo import conditions, remembered_number
 from tcf.extract.resolved_settings import may_share_prefixes
 from tcf.extract.schedules.engine import DeviceFull, Engine, NotFinite, halved, ignore_progress, put
+from tcf.extract.schedules.sweep import SweepEngine
 from tcf.extract.shard_jobs import ShardJob
 from tcf.extract.sinks import TokenSink
 
@@ -42,33 +45,30 @@ Distances = npt.NDArray[np.float32]
 
 _PAIRS = 12  # neighbours in lexicographic order; with what is made of them these are 60 texts
 _TOKENS = 16_384  # at most, of all texts that are compared
+_COMPARABLE = 16  # tokens at least, with whose differences others are compared
 
 
 def shares_prefixes(engine: Engine, inputs: ExtractionInputs, first: ShardJob) -> bool:
     """Return whether texts that begin alike are to share states, after trying it; says so if they are not.
 
     Args:
-        engine: the language model.
+        engine: the language model; its attention is that of trees if they are.
         inputs: the model folder and the settings.
-        first: the first shard.
+        first: the first shard, with a lease.
     """
     if not may_share_prefixes(inputs.config, inputs.folder):
         return False
     scratch = first.scratch.with_name(f"{first.scratch.name}-prefixes")
+    texts = compared_texts(first.shard.sequences)
     try:
-        for model in engine.models:
-            use_tree_attention(model)
-        texts = compared_texts(first.shard.sequences)
-        if _is_one_path(texts):
-            return False  # a single text, or its beginnings: nothing would show how the model treats others
-        why = _remembered(engine, inputs, lambda: _with_enough_memory(engine, inputs, texts, scratch))
-    except (NotFinite, DeviceFull):
-        return False  # the shard's own computation names the text
-    except failures() as error:
-        why = reason(error)
+        with shard_heartbeats(first.places[0]):
+            tried = replace(engine, checkpoint_layers=None) if isinstance(engine, SweepEngine) else engine
+            why = _remembered(tried, inputs, lambda: _why_not(tried, inputs, texts, scratch))
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
     if why:
+        for model in engine.models:
+            use_plain_attention(model)
         logger.info(f"extract: texts that begin alike are computed one by one, as this model cannot share them ({why})")
     return not why
 
@@ -82,7 +82,7 @@ def compared_texts(sequences: TokenSequences) -> TokenSequences:
         sequences: the sequences of a shard.
 
     Returns:
-        At most 64 distinct texts: pairs of neighbours, and the first of each pair cut in half, cut to one token, and
+        At most 60 distinct texts: pairs of neighbours, and the first of each pair cut in half, cut to one token, and
         with its second half in reverse order.
     """
     ordered = sequences.take(sorted_rows(sequences))
@@ -111,6 +111,45 @@ def _cut(sequences: TokenSequences, lengths: npt.NDArray[np.int64]) -> TokenSequ
     return TokenSequences(np.concatenate(parts), offsets_from(kept), 0)
 
 
+class _Differs(Exception):
+    """The states are not equal, which is not remembered: they may be for other texts."""
+
+
+def _remembered(engine: Engine, inputs: ExtractionInputs, compare: Callable[[], str]) -> str:
+    """What a comparison says; a sweep, which reads all weights for it, remembers that states were equal."""
+    said = ""
+
+    def equal() -> int:
+        nonlocal said
+        said = compare()
+        if said:
+            raise _Differs
+        return 1
+
+    what = {
+        "architecture": inputs.folder.architecture,
+        "layers": list(engine.encoder.layers),
+        "max_tokens": inputs.settings.max_tokens,
+        **conditions(inputs.settings.device, inputs.settings.dtype),
+    }
+    with suppress(_Differs):
+        if engine.metadata["schedule"] == "sweep":
+            remembered_number(home() / "trials", what, equal, key="shares_prefixes", whole=True)
+        else:
+            equal()
+    return said or _tree_attention(engine)
+
+
+def _tree_attention(engine: Engine) -> str:
+    """Make the models attend along trees; returns why one does not."""
+    try:
+        for model in engine.models:
+            use_tree_attention(model)
+    except failures() as error:
+        return reason(error)
+    return ""
+
+
 def _turned(sequences: TokenSequences, halves: TokenSequences) -> TokenSequences:
     """Sequences with what comes after their first halves in reverse order."""
     tokens = sequences.tokens.copy()
@@ -119,76 +158,75 @@ def _turned(sequences: TokenSequences, halves: TokenSequences) -> TokenSequences
     return TokenSequences(tokens, sequences.offsets, 0)
 
 
-def _remembered(engine: Engine, inputs: ExtractionInputs, compare: Callable[[], str]) -> str:
-    """What a comparison says; for a sweep, which reads all weights for it, what one on this machine said before."""
-    if engine.metadata["schedule"] != "sweep":
-        return compare()
-    settings, said = inputs.settings, ""
-
-    def differs() -> int:
-        nonlocal said
-        said = compare()
-        return 2 if said else 1
-
-    what = {
-        "architecture": inputs.folder.architecture,
-        "layers": list(engine.encoder.layers),
-        "max_tokens": settings.max_tokens,
-        **conditions(settings.device, settings.dtype),
-    }
-    found = remembered_number(home() / "trials", what, differs, key="shares_prefixes", whole=True)
-    return said or ("as an earlier comparison has found" if found == 2 else "")
-
-
-def _with_enough_memory(engine: Engine, inputs: ExtractionInputs, texts: TokenSequences, scratch: Path) -> str:
-    """`_difference` with as many tokens at once as fit; the shard's own computation says how many these are."""
-    while True:
-        try:
-            return _difference(engine, inputs, texts, scratch)
-        except DeviceFull:
-            if engine.tokens_per_batch <= texts.lengths.max():
-                raise
-            engine = halved(engine)
-
-
-def _difference(engine: Engine, inputs: ExtractionInputs, texts: TokenSequences, scratch: Path) -> str:
-    """Compute texts both ways in one pass over the weights; returns how the states differ, or nothing.
-
-    Raises:
-        NotFinite: a text gives states that are not finite even without sharing.
-    """
-    both = TokenSequences.concatenate([texts, texts])
-    shared = shared_micro_batches(texts, engine.tokens_per_batch)
-    batches = [*shared, *_after(shared, micro_batches(texts.lengths, engine.tokens_per_batch), len(texts))]
-    sinks = {layer: _sink(inputs, layer, both, engine.encoder.device) for layer in engine.encoder.layers}
-    by_layer = {layer: [sink] for layer, sink in sinks.items()}
-    engine.encode(batches, both, by_layer, scratch=scratch, advance=ignore_progress)
-    order, parting_P = in_order(batches), _parting(shared, texts)
-    for layer, sink in sinks.items():
-        states, _ = sink.states(order)
-        shared_PD, plain_PD = np.split(states, 2)
-        bad_P = ~np.isfinite(plain_PD).all(axis=1)
-        if bad_P.any():
-            raise NotFinite(layer, int(np.searchsorted(texts.offsets, bad_P.argmax(), side="right")) - 1)
-        found_P = _relative_differences(shared_PD, plain_PD)
-        why = _words(found_P, parting_P, torch.finfo(inputs.settings.dtype).eps)
+def _why_not(engine: Engine, inputs: ExtractionInputs, texts: TokenSequences, scratch: Path) -> str:
+    """Compute texts one by one, then with shared states; returns how they differ, or why it cannot be done."""
+    if _is_one_path(texts):
+        return "there are no two texts to try it with"
+    try:
+        plain = _states(engine, inputs, texts, scratch, shares=False)  # with the model's own attention
+        refusal = _tree_attention(engine)
+        if refusal:
+            return refusal
+        shared = _states(engine, inputs, texts, scratch, shares=True)
+    except NotFinite:
+        return "one of the texts that were tried has states that are not finite"
+    except DeviceFull as error:
+        return f"trying it: {error}"
+    except NotSeparableError as error:
+        return str(error)
+    except failures() as error:
+        return reason(error)
+    parting_P = _parting(shared_micro_batches(texts, engine.tokens_per_batch), texts)
+    for layer, plain_PD in plain.items():
+        found_P = _relative_differences(shared[layer], plain_PD)
+        why = _words(found_P, parting_P, texts, torch.finfo(inputs.settings.dtype).eps)
         if why:
             return f"the states of layer {layer} differ by {why}"
     return ""
 
 
-def _words(found_P: Distances, parting_P: Flags, eps: float) -> str:
+def _states(
+    engine: Engine, inputs: ExtractionInputs, texts: TokenSequences, scratch: Path, *, shares: bool
+) -> dict[int, npt.NDArray[np.float32]]:
+    """The states of all tokens by layer, (P, D) each, computed with as many tokens at once as fit.
+
+    Raises:
+        DeviceFull: not even a single text fits.
+        NotFinite: a text gives states that are not finite.
+    """
+    while True:
+        tokens = engine.tokens_per_batch
+        batches = shared_micro_batches(texts, tokens) if shares else micro_batches(texts.lengths, tokens)
+        sinks = {layer: _sink(inputs, layer, texts, engine.encoder.device) for layer in engine.encoder.layers}
+        by_layer = {layer: [sink] for layer, sink in sinks.items()}
+        try:
+            engine.encode(batches, texts, by_layer, scratch=scratch, advance=ignore_progress)
+        except DeviceFull:
+            if tokens <= texts.lengths.max():
+                raise
+            engine = halved(engine)
+            continue
+        found = {layer: sink.states(in_order(batches))[0] for layer, sink in sinks.items()}
+        for layer, states_PD in found.items():
+            if not shares and not np.isfinite(states_PD).all():
+                raise NotFinite(layer, 0)
+        return found
+
+
+def _words(found_P: Distances, parting_P: Flags, texts: TokenSequences, eps: float) -> str:
     """Say how far states differ; nothing if it is by rounding alone.
 
     Rounding affects all tokens alike. A model that takes the node before a node for the token before it is wrong where
-    that is another one, which a comparison in 16 bits, or of long texts, might otherwise not tell from rounding.
+    that is another one, which a comparison in 16 bits, or of long texts, might otherwise not tell from rounding. First
+    tokens, which attend to themselves alone, are rounded less than others.
     """
-    everywhere, parting, others = (
-        _root_mean_square(part) for part in (found_P, found_P[parting_P], found_P[~parting_P])
-    )
-    if everywhere <= eps**0.5 and parting <= 2 * others + eps / 8:
+    others_P = ~parting_P
+    others_P[texts.offsets[:-1]] = False
+    everywhere, parting, others = (_root_mean_square(part) for part in (found_P, found_P[parting_P], found_P[others_P]))
+    comparable = np.count_nonzero(others_P) >= _COMPARABLE
+    if everywhere <= eps**0.5 and (not comparable or parting <= 2 * others + eps / 8):
         return ""
-    return f"{everywhere:.2%} of their spread, and by {parting:.2%} where texts part"
+    return f"{everywhere:.2g} of their spread, and by {parting:.2g} where texts part"
 
 
 def _root_mean_square(values: Distances) -> float:
@@ -206,28 +244,6 @@ def _parting(batches: Sequence[MicroBatch], texts: TokenSequences) -> Flags:
     flags_P1, _ = sink.states(in_order(batches))
     found: Flags = flags_P1[:, 0] > 0
     return found
-
-
-def _after(before: Sequence[MicroBatch], batches: Sequence[MicroBatch], n_texts: int) -> list[MicroBatch]:
-    """Micro-batches of the same number of texts again, as those that follow other ones."""
-    last = before[-1]
-    texts, tokens, states = last.groups[-1].texts.stop, last.groups[-1].tokens.stop, last.states.stop
-    return [
-        replace(
-            batch,
-            groups=tuple(
-                replace(
-                    group,
-                    rows=group.rows + n_texts,
-                    texts_before=group.texts_before + texts,
-                    tokens_before=group.tokens_before + tokens,
-                )
-                for group in batch.groups
-            ),
-            states_before=batch.states_before + states,
-        )
-        for batch in batches
-    ]
 
 
 def _sink(inputs: ExtractionInputs, layer: int, texts: TokenSequences, device: torch.device) -> TokenSink:

@@ -25,6 +25,7 @@ from tcf.extract.schedules.engine import Engine
 from tcf.extract.schedules.load_engine import load_engine
 from tcf.extract.schedules.sweep_folder import SweepFolder
 from tcf.extract.sentence_options import sentence_notes
+from tcf.extract.shards import CUT
 
 __all__ = ["PlannedExtraction", "extract", "load_planned", "plan_stage"]
 
@@ -101,7 +102,8 @@ def plan_stage(inputs: ExtractionInputs, rates: Rates | None = None) -> PlannedE
     for note in sentence_notes(config, inputs.folder):
         logger.info(f"extract: {note}")
     settings = inputs.settings
-    shares = may_share_prefixes(config, inputs.folder)
+    # In item order, how much neighbours have in common is not known.
+    shares = inputs.cut == CUT and may_share_prefixes(config, inputs.folder)
     work = workload(inputs.items, inputs.tokenizer, settings.prefix, settings.max_tokens, inputs.stored, shares=shares)
     plan = _plan(inputs, work, config, rates)
     if plan.schedule == "sweep" and config.checkpoint_layers is not None:

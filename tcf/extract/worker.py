@@ -2,7 +2,7 @@
 
 import logging
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -33,12 +33,14 @@ class ShardWorker:
     Attributes:
         inputs: the dataset, the model and the caches.
         progress: counts the items done.
+        remember: called with the size of micro-batches once they have become smaller, for a restart.
         shares: whether texts that begin alike share the states of their common tokens.
         computed: number of sequences computed by this worker.
     """
 
     inputs: ExtractionInputs
     progress: ExtractionProgress
+    remember: Callable[[int], None]
     shares: bool = False
     computed: int = 0
     _created: bool = False
@@ -81,6 +83,7 @@ class ShardWorker:
                 if engine.tokens_per_batch <= lengths.max():
                     raise
                 engine = _with_fewer_tokens(engine, error)
+                self.remember(engine.tokens_per_batch)
         order = in_order(batches)
         self._check(job, engine, sinks, order)
         metadata = {**engine.metadata, "cut": self.inputs.cut, "shares_prefixes": self.shares}

@@ -66,7 +66,7 @@ def test_shards_are_cut_as_before_when_less_memory_is_left(
     """Interrupted with all texts in one shard; then the plan, left alone, would take fewer."""
     settings: dict[str, Any] = {"schedule": "sweep", "checkpoint_layers": 1, "tokens_per_batch": 64}
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(ForwardPass, "_leave", _interrupted_at(2))  # the first pass compares prefixes
+        patch.setattr(ForwardPass, "_leave", _interrupted_at(3))  # two passes compare prefixes
         extracted(dataset, opt, tmp_path / "c", **settings)
     [kept] = tmp_path.glob(".c.*.sweep")
     assert sorted(path.name for path in kept.rglob("block-*")) == ["block-1"]

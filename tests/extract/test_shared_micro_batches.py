@@ -120,3 +120,15 @@ def test_prefixes_of_neighbours_in_one_tree() -> None:
     assert len(batches) == -(-10_000 // 471)
     assert sum(batch.n_states for batch in batches) == 10_000 + 29 * len(batches)
     assert all(a.states.stop == b.states.start for a, b in pairwise(batches))
+
+
+def test_no_more_states_are_gathered_at_once_than_were_computed() -> None:
+    """Of 9 texts of 5 tokens with 4 in common, 13 nodes are computed: two texts at a time."""
+    texts = [[1, 1, 1, 1, number] for number in range(9)]
+    [batch] = shared_micro_batches(sequences_of(texts), 100)
+    parts = list(batch.by_group(torch.from_numpy(batch.tokens(sequences_of(texts)))))
+    assert [tuple(found.shape) for _, found in parts] == [(2, 5)] * 4 + [(1, 5)]
+    assert torch.cat([found for _, found in parts]).tolist() == texts
+    assert [(group.rows.tolist(), group.texts_before, group.tokens_before) for group, _ in parts] == [
+        ([0, 1], 0, 0), ([2, 3], 2, 10), ([4, 5], 4, 20), ([6, 7], 6, 30), ([8], 8, 40),
+    ]  # fmt: skip

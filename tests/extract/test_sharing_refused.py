@@ -11,14 +11,19 @@ import pytest
 import torch
 import transformers.dynamic_module_utils
 from safetensors.torch import save_file
-from transformers import Lfm2Config, Lfm2ForCausalLM
+from transformers import Lfm2Config, Lfm2ForCausalLM, OPTConfig, OPTModel
 
 from small.data.caches import content
 from small.encoders.models import draw_weights, save_byte_pairs, save_dataset
 from small.extract.extractions import extracted
 from tcf.common.manifest import read_manifest
+from tcf.config.extract import ExtractConfig
 from tcf.data import Dataset
 from tcf.data.cache.cache_files import VECTORS
+from tcf.encoders.folder.model_folder import ModelFolder
+from tcf.encoders.prefix_sharing.tree_attention import use_plain_attention, use_tree_attention
+from tcf.encoders.transformers_internals import attention_name
+from tcf.extract.resolved_settings import may_share_prefixes
 
 SAYS = "extract: texts that begin alike are computed one by one, as this model cannot share them ("
 TEXTS = [f"super mario game boy {word} {number}" for word in ("gold", "star", "zelda") for number in range(10)]
@@ -106,3 +111,31 @@ def test_a_model_that_mixes_tokens_elsewhere_is_found_out(
     assert content(tmp_path / "c") == content(tmp_path / "plain")
     [shard] = (tmp_path / "c" / "shards").iterdir()
     assert read_manifest(shard, VECTORS.shard).facts["shares_prefixes"] is False
+
+
+@pytest.mark.parametrize(
+    ("rope", "max_tokens", "shares"),
+    [
+        ({"rope_parameters": {"rope_type": "longrope", "original_max_position_embeddings": 32}}, 32, True),
+        ({"rope_parameters": {"rope_type": "longrope", "original_max_position_embeddings": 32}}, 33, False),
+        ({"rope_scaling": {"type": "dynamic", "factor": 2.0}, "max_position_embeddings": 40}, 41, False),
+        ({"rope_scaling": {"type": "linear", "factor": 2.0}, "max_position_embeddings": 40}, 41, True),
+        ({"rope_parameters": {"full": {"rope_type": "default"}, "sliding": {"rope_type": "dynamic"}}}, 30, False),
+        ({"rope_scaling": None}, 30, True),
+    ],
+)
+def test_angles_that_depend_on_the_longest_text_of_a_call(rope: dict[str, Any], max_tokens: int, shares: bool) -> None:
+    folder = ModelFolder(Path("m"), rope, "llama", width=8, max_positions=None, n_blocks=1, poolings=("mean",))
+    assert may_share_prefixes(ExtractConfig(max_tokens=max_tokens), folder) == shares
+
+
+def test_a_model_that_is_refused_has_its_own_attention_again() -> None:
+    """The code of some models asks for the name of their attention."""
+    model: Any = OPTModel(OPTConfig(hidden_size=8, ffn_dim=8, num_hidden_layers=1, num_attention_heads=2))
+    assert attention_name(model) == "sdpa"
+    use_tree_attention(model)
+    assert attention_name(model) != "sdpa"
+    use_plain_attention(model)
+    assert attention_name(model) == "sdpa"
+    use_plain_attention(model)
+    assert attention_name(model) == "sdpa"

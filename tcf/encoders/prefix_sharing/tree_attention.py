@@ -26,7 +26,7 @@ from torch.nn import functional as F
 from tcf.encoders.prefix_sharing.prefix_tree import Counts, PrefixTree
 from tcf.encoders.transformers_internals import attention_name, is_causal, sdpa_attention, sdpa_mask
 
-__all__ = ["NotShareable", "TreeAttention", "attending_along", "use_tree_attention"]
+__all__ = ["NotShareable", "TreeAttention", "attending_along", "use_plain_attention", "use_tree_attention"]
 
 _NAME = "tcf_prefix_tree"
 _BLOCK = 32  # nodes of a block with few ancestors
@@ -205,6 +205,12 @@ def use_tree_attention(model: Any) -> None:
     model.set_attn_implementation(_NAME)
     if attention_name(model) != _NAME:
         raise NotShareable("it does not take another attention")
+
+
+def use_plain_attention(model: Any) -> None:
+    """Give a model its own attention back: code of some models asks for its name."""
+    if attention_name(model) == _NAME:
+        model.set_attn_implementation("sdpa")
 
 
 def _mask(*, mask_function: Callable[..., Any], **arguments: Any) -> Any:

@@ -21,6 +21,8 @@ _MiB = 2**20
 _TORCH, _TORCH_WITHOUT_ONEDNN = 100 * _MiB, 10 * _MiB
 _TOKEN_BYTES = 2**30  # maximum size of a shard of token states
 _KEY = 16  # bytes
+# Of a node, and for each token of a text: keys, masks, paths, and rotary tables of a head of 128 numbers (measured).
+_NODE, _NODE_AND_TOKEN = 600, 2
 _CALIBRATION_SECONDS, _CALIBRATION_CALLS = 5.0, 3  # of the calibration run for the micro-batch
 
 
@@ -106,7 +108,10 @@ class PlanInputs:
         """Bytes of the hidden states of a text, those that it shares left out if its model is known to share them."""
         work = self.workload
         tokens = work.tokens if self.geometry.family == "other" else work.computed
-        return tokens / max(1, work.sequences) * self.geometry.width * self.geometry.dtype.itemsize
+        state = self.geometry.width * self.geometry.dtype.itemsize
+        if work.shared:  # a sweep also keeps the attention and the positions of every node
+            state += _NODE + math.ceil(_NODE_AND_TOKEN * work.tokens_a_text)
+        return tokens / max(1, work.sequences) * state
 
     @cached_property
     def vector_row(self) -> int:

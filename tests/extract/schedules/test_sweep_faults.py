@@ -223,7 +223,7 @@ def test_what_did_not_fit_before_an_interruption_is_not_published_after_it(
 
     def interrupt(self: SweepEngine, lane: Any, number: int, loaded: Any) -> Any:
         numbers.append(number)
-        if numbers.count(2) == 2:  # the first pass tries whether the model shares prefixes
+        if numbers.count(2) == 3:  # the first two passes try whether the model shares prefixes
             raise KeyboardInterrupt
         return leave(self, lane, number, loaded)
 
