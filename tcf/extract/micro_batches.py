@@ -159,7 +159,7 @@ def micro_batches(lengths: npt.NDArray[np.int64], tokens: int) -> list[MicroBatc
     """
     batches: list[MicroBatch] = []
     texts_before = tokens_before = 0
-    for rows, length in _of_equal_length(lengths, np.arange(len(lengths))):
+    for rows, length in _of_equal_length(lengths):
         size = max(1, tokens // max(1, length))
         # Evenly, because a small remainder would not keep the device busy.
         for part in np.array_split(rows, -(-len(rows) // size)):
@@ -196,7 +196,7 @@ def _tree_batch(sequences: TokenSequences, rows: Indices, before: Sequence[Micro
     last = before[-1] if before else None
     texts_before, tokens_before = (last.groups[-1].texts.stop, last.groups[-1].tokens.stop) if last else (0, 0)
     groups, members = [], []
-    for texts, length in _of_equal_length(sequences.lengths, np.arange(len(rows))):
+    for texts, length in _of_equal_length(sequences.lengths):
         groups.append(TextGroup(rows[texts], length, texts_before, tokens_before))
         members.append(texts)
         texts_before, tokens_before = groups[-1].texts.stop, groups[-1].tokens.stop
@@ -239,10 +239,10 @@ def _largest(nodes: Indices, shared: Indices, bounds: Indices) -> int:
     return int((np.diff(nodes[bounds]) + shared[bounds[:-1]]).max())
 
 
-def _of_equal_length(lengths: Indices, texts: Indices) -> Iterator[tuple[Indices, int]]:
+def _of_equal_length(lengths: Indices) -> Iterator[tuple[Indices, int]]:
     """Texts of equal length with that length, the longest first, in their order."""
     order = np.argsort(-lengths, kind="stable")
-    for group in np.split(texts[order], run_starts(lengths[order])[1:]) if len(order) else []:
+    for group in np.split(order, run_starts(lengths[order])[1:]) if len(order) else []:
         yield group, int(lengths[group[0]])
 
 

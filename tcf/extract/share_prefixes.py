@@ -94,7 +94,9 @@ def compared_texts(sequences: TokenSequences) -> TokenSequences:
     neighbours = ordered.take(np.unique(np.concatenate([firsts, np.minimum(firsts + 1, len(ordered) - 1)])))
     whole = ordered.take(firsts)
     halves = _cut(whole, whole.lengths // 2)
-    found = TokenSequences.concatenate([neighbours, halves, _cut(whole, whole.lengths * 0), _turned(whole, halves)])
+    found = TokenSequences.concatenate(
+        [neighbours, halves, _cut(whole, whole.lengths * 0), _with_second_half_reversed(whole, halves)]
+    )
     return found.take(first_occurrences(sequence_keys(found.tokens, found.offsets)))
 
 
@@ -150,7 +152,7 @@ def _tree_attention(engine: Engine) -> str:
     return ""
 
 
-def _turned(sequences: TokenSequences, halves: TokenSequences) -> TokenSequences:
+def _with_second_half_reversed(sequences: TokenSequences, halves: TokenSequences) -> TokenSequences:
     """Sequences with what comes after their first halves in reverse order."""
     tokens = sequences.tokens.copy()
     for start, stop in zip(sequences.offsets[:-1] + halves.lengths, sequences.offsets[1:], strict=True):
@@ -176,10 +178,10 @@ def _why_not(engine: Engine, inputs: ExtractionInputs, texts: TokenSequences, sc
         return str(error)
     except failures() as error:
         return reason(error)
-    parting_P = _parting(shared_micro_batches(texts, engine.tokens_per_batch), texts)
+    parting_P = _after_branches(shared_micro_batches(texts, engine.tokens_per_batch), texts)
     for layer, plain_PD in plain.items():
         found_P = _relative_differences(shared[layer], plain_PD)
-        why = _words(found_P, parting_P, texts, torch.finfo(inputs.settings.dtype).eps)
+        why = _difference_in_words(found_P, parting_P, texts, torch.finfo(inputs.settings.dtype).eps)
         if why:
             return f"the states of layer {layer} differ by {why}"
     return ""
@@ -213,7 +215,7 @@ def _states(
         return found
 
 
-def _words(found_P: Distances, parting_P: Flags, texts: TokenSequences, eps: float) -> str:
+def _difference_in_words(found_P: Distances, parting_P: Flags, texts: TokenSequences, eps: float) -> str:
     """Say how far states differ; nothing if it is by rounding alone.
 
     Rounding affects all tokens alike. A model that takes the node before a node for the token before it is wrong where
@@ -233,7 +235,7 @@ def _root_mean_square(values: Distances) -> float:
     return float(np.sqrt(np.mean(np.square(values)))) if len(values) else 0.0
 
 
-def _parting(batches: Sequence[MicroBatch], texts: TokenSequences) -> Flags:
+def _after_branches(batches: Sequence[MicroBatch], texts: TokenSequences) -> Flags:
     """For each token, whether the node before its own is not that of the token before it, (P,); no first tokens."""
     sink = TokenSink(texts.lengths, 1, torch.float32, torch.device("cpu"))
     for batch in batches:
